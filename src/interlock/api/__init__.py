@@ -1,0 +1,1 @@
+"""Inbound for people and automation: the one administrative HTTP API, on the operator socket."""

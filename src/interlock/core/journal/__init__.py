@@ -1,0 +1,1 @@
+"""The journal: what happened, as leaves whose exact bytes are stored."""

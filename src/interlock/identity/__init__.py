@@ -1,0 +1,1 @@
+"""Keys, tokens, sealing: who somebody is, and what only the deployment can read."""

@@ -1,0 +1,1 @@
+"""One frozen settings tree from one YAML file, and the reading of the policies folder."""

@@ -1,0 +1,1 @@
+"""Stores: the plane's commands as transactions, one package for each database."""

@@ -1,0 +1,1 @@
+"""A second reading of the meaning of policy, written from the specification alone."""

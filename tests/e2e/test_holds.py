@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_a_plane_killed_while_a_call_is_held_executes_it_exactly_once_after_appr
     finally:
         plane.close()
     assert outbox(tmp_path) == 1
+
+
+def test_people_are_told_of_a_call_that_waits(tmp_path: Path) -> None:
+    settings = crm_settings(tmp_path / "crm.db", notify_approvals="#oncall-agents")
+    with running(tmp_path, settings) as plane:
+        approval = held(plane, plane.token())["approval_id"]
+        notices = tmp_path / "notices.jsonl"
+        line = eventually(
+            lambda: notices.exists() and notices.read_text().endswith("\n") and notices.read_text(), "told"
+        )
+    assert json.loads(line)["approval"] == approval
+    assert MAIL["body"] not in line
 
 
 def test_a_hold_that_nobody_answers_expires_to_a_denial_also_across_a_restart(tmp_path: Path) -> None:

@@ -192,7 +192,14 @@ class InProcess:
             RunPolicy(ceilings, 15 * MINUTE, 60 * MINUTE, 100, 100),
         )
         self.deciding = Deciding(self.reader, self.upstreams, self.clock, self.runs.task)
-        self.approvals = Approvals(self.store, self.reader, self.sealer, self.policy, self.runs.task)
+        self.approvals = Approvals(
+            self.store,
+            self.reader,
+            self.sealer,
+            self.policy,
+            self.runs.task,
+            lambda event: self.notifier.notify("approvers", event),
+        )
         self.refusals = RefusalTally(self.store, self.clock)
         self.limits = CallLimits(limits.rate, limits.burst, limits.concurrent, self.clock)
         self.records = CallRecords(self.sealer, self.clock, self.entropy)

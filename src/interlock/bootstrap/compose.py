@@ -144,7 +144,13 @@ def compose(settings: LoadedSettings, stack: ExitStack) -> Composed:
     pool.on_late = execution.answered_late
     runs = Runs(store, reader, sealer, clock, entropy, run_policy(settings))
     deciding = Deciding(reader, pool, clock, runs.task)
-    approvals = Approvals(store, reader, sealer, policy, runs.task)
+    told = tree.notify_approvals
+
+    def tell_approvers(event: JsonObject) -> None:
+        if told is not None:
+            notices.notify(told, event)
+
+    approvals = Approvals(store, reader, sealer, policy, runs.task, tell_approvers)
     refusals = RefusalTally(store, clock)
     per_agent = tree.limits
     limits = CallLimits(per_agent.calls_per_second, per_agent.burst, per_agent.concurrent_calls, clock)

@@ -30,9 +30,34 @@ class Approvals:
         sealer: Sealer,
         policy: ActivePolicy,
         task: Callable[[str], str | None],
+        tell: Callable[[JsonObject], None],
     ) -> None:
-        """Wire it up; `task` gives the task text of a run."""
-        self._store, self._reader, self._sealer, self._policy, self._task = store, reader, sealer, policy, task
+        """Wire it up.
+
+        Args:
+            store: Takes verdicts.
+            reader: Knows holds and what calls left behind.
+            sealer: Opens arguments and results.
+            policy: The rules that held a call.
+            task: The task text of a run.
+            tell: Tells people of an event.
+        """
+        self._store, self._reader, self._sealer, self._policy = store, reader, sealer, policy
+        self._task, self._tell = task, tell
+
+    def placed(self, hold: Hold) -> None:
+        """Tell people that a call waits for one of them; its arguments stay where they are sealed."""
+        self._tell(
+            {
+                "event": "approval_pending",
+                "approval": hold.id,
+                "agent": hold.agent,
+                "run": hold.run,
+                "upstream": hold.upstream,
+                "tool": hold.tool,
+                "expires_at": hold.expires_at_us,
+            }
+        )
 
     def answer(self, hold: Hold, rule: str | None) -> Reply:
         """What the same call gets while its hold stands, or after it was decided."""

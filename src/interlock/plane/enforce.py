@@ -143,6 +143,7 @@ class Enforcer:
             return await self._deny(case, approved)
         if hold.id == hold_id:
             _log.info("call held", extra={"call": hold.call, "run": hold.run, "approval": hold.id, "tool": hold.tool})
+            self._plane.approvals.placed(hold)
             self._plane.meter.call(case.call.tool.upstream, str(Code.APPROVAL_PENDING))
         return self._plane.approvals.answer(hold, decision.rules[0].id)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from interlock.core.errors import Finding, SettingsInvalid
 from interlock.core.files.located import parse
-from interlock.core.files.reader import Located, read
+from interlock.core.files.reader import Located, did_you_mean, read
 from interlock.core.run import Ceilings
 from interlock.core.tool import UPSTREAM_ID, UPSTREAM_SHAPE
 from interlock.settings.tree import NotifyTarget, Settings, UpstreamSettings
@@ -104,6 +104,11 @@ def load_settings(file: Path) -> LoadedSettings:
 def _check(located: Located[Settings], findings: list[Finding]) -> None:
     for name, target in (located.value.notify or {}).items():
         _check_notify(located, f"notify.{name}", target, findings)
+    approvals, known = located.value.notify_approvals, (located.value.notify or {}).keys()
+    if approvals is not None and approvals not in known:
+        hint = did_you_mean(approvals, known)
+        problem = f"`notify` has no name {approvals!r}"
+        findings.append(located.finding("notify_approvals", problem, "one of its names", hint))
     for name, upstream in (located.value.upstreams or {}).items():
         if not re.fullmatch(UPSTREAM_ID, name):
             findings.append(located.finding(f"upstreams.{name}", f"{name!r} is not an upstream id", UPSTREAM_SHAPE))

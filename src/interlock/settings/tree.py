@@ -144,6 +144,9 @@ class Settings:
     limits: Limits = key("limits for each agent", default=Limits())
     runs: RunDefaults = key("ceilings by default, and implicit runs", default=RunDefaults())
     notify: dict[str, NotifyTarget] | None = key("names that agent files may notify", default=None)
+    notify_approvals: str | None = key(
+        "a name of `notify` that is told of each call that waits for a person", default=None
+    )
     upstreams: dict[str, UpstreamSettings] | None = key("systems behind the plane, by id", default=None)
     log: Log = key("the plane's own log", default=Log())
     drain_seconds: int = key("how long calls in flight may finish at shutdown", default=10, minimum=0, maximum=600)

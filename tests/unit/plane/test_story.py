@@ -221,6 +221,16 @@ async def test_a_poll_that_comes_while_another_redeems_is_told_of_that_one(plane
         assert isinstance(reply, CallResult) or reply.code == Code.APPROVAL_PENDING
 
 
+async def test_people_are_told_once_of_a_call_that_waits_and_not_what_is_in_it(plane: InProcess) -> None:
+    mail: JsonObject = {"to": ["a@b.c"], "subject": "s", "body": "hunter2"}
+    held = await plane.refused("send_customer_email", mail)
+    await plane.refused("send_customer_email", mail)
+    [(target, event)] = plane.notifier.sent
+    assert (target, event["event"], event["approval"]) == ("approvers", "approval_pending", held.approval_id)
+    assert (event["agent"], event["tool"], event["run"]) == (crm.AGENT, "send_customer_email", plane.run().id)
+    assert "hunter2" not in str(event)
+
+
 # Activation -----------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ def test_every_limit_has_a_default() -> None:
         ("runs: {max_cost_usd: -1}\n", "1:22", "0"),
         ("drain_seconds: 1\ndrain_seconds: 2\n", "2:1", "drain_seconds"),
         ("version: 2\n", "1:10", "1"),
+        ("notify: {ops: {type: log}}\nnotify_approvals: opps\n", "2:1", "did you mean 'ops'"),
         ("notify: {ops: {type: file}}\n", "1:10", "needs a `path`"),
         ("notify: {ops: {type: log, url: 'https://a.example'}}\n", "1:10", "has no `url`"),
         ("upstreams: {Crm: {command: [x]}}\n", "1:13", "'Crm' is not an upstream id"),

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.core.errors import Code, Conflict, NotFound
 from interlock.plane.commands import Admitted, DecidedAgain, Finding, Outcome, Settle
-from support.store import World, guard, permit, sealed
+from support.store import SECOND, World, guard, permit, sealed
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,9 @@ async def test_a_late_answer_to_an_unknown_outcome_is_a_resolution(world: World,
     assert (leaf["call"], leaf["by"], leaf["late"], leaf["outcome"]) == (call, "interlock", True, outcome)
     assert leaf["payloads"] == {"output": sealed("output", call).commitment}
     assert (world.state(call), world.call(call)["finding"]) == ("unknown", "ran")
-    assert not world.reader.repeats_unknown(run.id, "same")
-    assert isinstance(await world.admit(run, digest="same"), Admitted)
+    # It happened, and its agent was told that nobody knows: what is sent again is held all the same.
+    assert world.reader.repeats_unknown(run.id, "same")
+    assert isinstance(await world.admit(run, digest="same"), DecidedAgain)
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "not_sent"])
@@ -124,7 +125,7 @@ async def test_recovery_ends_the_permits_of_other_executors_as_unknown(world: Wo
     await world.settle(settled)
     own = await world.permitted(run, executor="exec_2")
     world.reopen()
-    assert sorted(await world.store.recover("exec_2")) == sorted(gone)
+    assert sorted((await world.store.recover("exec_2")).calls) == sorted(gone)
     assert [world.state(call) for call in gone] == ["unknown"] * 3
     assert (world.state(settled), world.state(own)) == ("succeeded", "permitted")
     assert world.used(run) == {"spent": 3, "reserved": 0}
@@ -132,7 +133,7 @@ async def test_recovery_ends_the_permits_of_other_executors_as_unknown(world: Wo
     assert {leaf["why"] for leaf in world.leaves("outcome") if leaf["outcome"] == "unknown"} == {"the plane restarted"}
     [started] = world.leaves("started")
     assert started["executor"] == "exec_2"
-    assert await world.store.recover("exec_2") == ()
+    assert (await world.store.recover("exec_2")).calls == ()
 
 
 async def test_repeats_of_a_recovered_call_are_held(world: World) -> None:
@@ -154,9 +155,22 @@ async def test_a_person_s_finding_resolves_an_unknown_outcome(world: World, ran:
     assert (leaf["call"], leaf["by"], leaf["ran"]) == (call, "uid:7", ran)
     assert leaf["payloads"] == {"reason": sealed("reason", "asked them").commitment}
     assert (world.state(call), world.call(call)["finding"]) == ("unknown", finding)
-    assert not world.reader.repeats_unknown(run.id, "same")
-    assert isinstance(await world.admit(run, digest="same"), Admitted)
+    # What ran runs again only if a person approves that; what did not run may be sent again.
+    assert world.reader.repeats_unknown(run.id, "same") is ran
+    assert isinstance(await world.admit(run, digest="same"), DecidedAgain if ran else Admitted)
     assert len(world.leaves("outcome")) == 1, "a finding is no second outcome"
+
+
+@pytest.mark.parametrize("how", ["a restart", "a lease"])
+async def test_a_run_that_a_lapsed_permit_takes_over_its_clock_is_told(world: World, how: str) -> None:
+    run = await world.run(max_wall_clock_us=4 * SECOND, notify="#oncall")
+    await world.permitted(run, lease_s=5)
+    world.clock.advance(6)
+    if how == "a restart":
+        halted = (await world.store.recover("exec_2")).halted
+    else:
+        halted = (await world.store.expire_due()).halted_runs
+    assert [(found.id, found.state, found.notify) for found in halted] == [(run.id, "halted", "#oncall")]
 
 
 async def test_a_finding_releases_nothing(world: World) -> None:

@@ -17,7 +17,7 @@ from interlock.bootstrap.doctor import Doctor
 from interlock.bootstrap.serving import bind_tcp, bind_unix
 from interlock.bootstrap.system import SystemClock, SystemEntropy
 from interlock.core.canonical import JsonObject
-from interlock.core.errors import BadRequest, NotFound, StoreRefused
+from interlock.core.errors import BadRequest, Conflict, NotFound, StoreRefused
 from interlock.core.ids import make_id
 from interlock.core.lockfile import PinnedUpstream
 from interlock.gateway.app import Doors, GatewayApp, RefusedTokens
@@ -222,6 +222,7 @@ def compose(settings: LoadedSettings, stack: ExitStack) -> Composed:
             "in_flight": len(flights),
             "upstreams": pool.health(),
             **reader.summary(),
+            "halts": len(reader.halts()) + len(stopping.unrecorded()),
         }
 
     administration = Administration(
@@ -297,5 +298,7 @@ def _mint(
         run = reader.run(asked.run)
         if run is None or run.agent != agent_id:
             raise NotFound(f"The agent {agent_id} has no run {asked.run}.")
+        if run.state == "ended":
+            raise Conflict(f"The run {asked.run} has ended.")
     minted = tokens.mint("agent", known[agent_id].identity, (agent_id,), asked.run, asked.ttl_s)
     return minted.text, minted.token_id, minted.expires_at

@@ -101,6 +101,12 @@ async def _serve(composed: Composed, options: StartOptions) -> None:
     for task in (sending, *serving, *background):
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
+    if lost := composed.stopping.unrecorded():
+        what = ", ".join(f"{halt['scope']} {halt['target']}" for halt in lost)
+        raise StoreUnavailable(
+            f"Halts that could not be recorded end with this process: {what}.",
+            remedy="Start it with --no-policy once the journal can be written, and give them again.",
+        )
 
 
 async def _until_started(
@@ -115,9 +121,11 @@ async def _until_started(
 
 async def _take_over(composed: Composed, options: StartOptions, by: str) -> None:
     """Recover what a crash left, then put a policy in force."""
-    unknown = await composed.store.recover(composed.executor)
-    if unknown:
-        _log.warning("permits of the last process ended as unknown", extra={"calls": len(unknown)})
+    lapsed = await composed.store.recover(composed.executor)
+    if lapsed.calls:
+        _log.warning("permits of the last process ended as unknown", extra={"calls": len(lapsed.calls)})
+    for run in lapsed.halted:
+        composed.stopping.reached_ceiling(run)
     if options.no_policy:
         _log.warning("no policy is in force: every call is denied")
     elif options.activate is not None:
@@ -163,7 +171,10 @@ async def _upkeep(composed: Composed) -> None:
         passed += _UPKEEP_S
         try:
             await composed.stopping.record_pending()
+            await composed.execution.settle_pending()
             due = await composed.store.expire_due()
+            for halted in due.halted_runs:
+                composed.stopping.reached_ceiling(halted)
             for run in due.ended_runs:
                 composed.stopping.ended(run)
             for call in due.unknown_calls:
@@ -206,15 +217,18 @@ async def _watch_files(composed: Composed, by: str) -> None:
                 _log.error(str(finding))
         except InterlockError as error:
             _log.error(str(error))
+        except Exception:  # noqa: BLE001 - one failure must not end the watching, or the plane
+            _log.exception("watching the policy files failed")
 
 
 def _files_state(composed: Composed) -> str:
-    paths = sorted(composed.settings.policies.rglob("*"))
+    """What the files are, as far as they can be looked at while somebody changes them."""
     states: list[str] = []
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            status = path.stat()
-            states.append(f"{path}:{status.st_mtime_ns}:{status.st_size}")
+    with contextlib.suppress(OSError):
+        for path in sorted(composed.settings.policies.rglob("*")):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                states.append(f"{path}:{status.st_mtime_ns}:{status.st_size}")
     return "\n".join(states)
 
 
@@ -240,6 +254,7 @@ async def _drain(
     await asyncio.gather(*serving, *background, return_exceptions=True)
     with contextlib.suppress(StoreUnavailable):
         await composed.stopping.record_pending()
+        await composed.execution.settle_pending()
         await composed.refusals.flush()
     await composed.pool.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -122,10 +121,12 @@ def _check(context: Context, as_json: bool) -> None:
 def _explain(
     context: Context, agent: str, tool: str, arguments: str, run: str | None, approved: bool, as_json: bool
 ) -> None:
+    from interlock.core.canonical import Unrepresentable, decode  # noqa: PLC0415 - start-up time
+
     try:
-        parsed = json.loads(arguments)
-    except ValueError as error:
-        raise CommandFailed(USAGE, f"--arguments is not JSON: {error}.") from None
+        parsed = decode(arguments.encode("utf-8", "surrogateescape"))
+    except Unrepresentable as error:
+        raise CommandFailed(USAGE, f"--arguments is no JSON with one exact meaning: {error}.") from None
     body: dict[str, Any] = {"agent": agent, "tool": tool, "arguments": parsed, "approved": approved}
     if run:
         body["run"] = run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from interlock.core.canonical import Json, JsonObject
-from interlock.core.errors import Code, NotFound
+from interlock.core.errors import Code, Conflict, NotFound
 from interlock.core.policy.rules import UNKNOWN_OUTCOME
 from interlock.core.sentence import call_sentence
 from interlock.plane.bundles import ActivePolicy
@@ -157,11 +157,19 @@ class Approvals:
             )
         return found
 
+    def _rules_changed(self, hold: Hold) -> bool:
+        bundle = self._policy.bundle
+        rules = bundle.slice(hold.agent, f"{hold.upstream}/{hold.tool}") if bundle else None
+        return rules is None or rules.digest != hold.slice
+
     async def decide(self, hold_id: str, *, approve: bool, by: str, reason: str) -> JsonObject:
         """Record a verdict by an authenticated person; it is used up when the agent repeats the call."""
         hold = self._reader.hold(hold_id)
         if hold is None:
             raise NotFound(f"There is no approval {hold_id}.", remedy="`interlock approvals list` shows them.")
+        if approve and hold.state == "open" and self._rules_changed(hold):
+            problem = f"The rules for this call changed since it was held, so {hold_id} cannot be used any more."
+            raise Conflict(problem, remedy="If the agent sends the call again, it is decided by the new rules.")
         payloads = (self._sealer.seal(hold.call, "reason", reason.encode()),) if reason else ()
         decided = await self._store.give_verdict(Verdict(hold_id, approve, by, payloads))
         _log.info("verdict", extra={"approval": hold_id, "approve": approve, "by": by, "call": hold.call})

@@ -376,6 +376,19 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapsed:
+    """Permits that ended as unknown because nobody is left who could tell, and what that brought.
+
+    Attributes:
+        calls: Their calls.
+        halted: Runs that their last call took over a ceiling; people are to be told.
+    """
+
+    calls: tuple[str, ...]
+    halted: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
     """What came due by time alone.
 
@@ -383,6 +396,7 @@ class Upkeep:
         closed_holds: Holds that lapsed, or whose run is over, as they are now.
         escalated_holds: Holds that nobody decided in time and that stay open.
         unknown_calls: Calls whose lease ran out; their outcome is unknown.
+        halted_runs: Runs that a lapsed permit took over a ceiling.
         ended_runs: Runs that lived for 24 hours; what they have in flight is to be cancelled.
     """
 
@@ -390,3 +404,4 @@ class Upkeep:
     escalated_holds: tuple[Hold, ...]
     unknown_calls: tuple[str, ...]
     ended_runs: tuple[str, ...]
+    halted_runs: tuple[Run, ...]

@@ -165,6 +165,7 @@ class Enforcer:
         if case.inbound.cancellation.reason is not None:
             return _unavailable("The call was cancelled before it was permitted.")
         record = plane.records.of(case, decision, call_id)
+        await plane.execution.settle_pending()  # a repeat of a call must find what became of it
         asked_at = plane.clock.monotonic()
         admitted = await plane.store.admit(
             Admit(

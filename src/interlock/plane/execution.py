@@ -40,6 +40,8 @@ START_WITHIN_S: Final = 2.0
 _MAX_KEPT_BODY: Final = 1_048_576
 _MAX_PROGRESS_TEXT: Final = 2000
 _GIVEN_UP: Final = 1000
+_UNSETTLED: Final = 100
+"""Answers that are kept until they can be recorded; of more, only that they are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Execution:
         self._flights, self._stopping, self._clock, self._meter = flights, stopping, clock, meter
         self._given_up: OrderedDict[str, _Screening] = OrderedDict()
         self._late: set[asyncio.Task[None]] = set()
+        self._unsettled: dict[str, tuple[Settle, Settle]] = {}
 
     async def use(self, permit: Permit) -> Reply:
         """Execute once, record how it ended, and only then answer."""
@@ -186,13 +189,31 @@ class Execution:
             if not isinstance(error, StoreUnavailable):
                 _log.exception("outcome not recorded", extra=self._context(permit))
             # It may have happened and there is no record of how it ended: nothing of it is acknowledged.
-            ended = _Ended("unknown", Code.OUTCOME_UNKNOWN, "The outcome could not be recorded.")
-            return self._reply(permit, ended)
+            told = _Ended("unknown", Code.OUTCOME_UNKNOWN, "The outcome could not be recorded.")
+            found = ended if len(self._unsettled) < _UNSETTLED else told
+            self._unsettled[permit.call_id] = self._command(permit.call_id, told), self._command(permit.call_id, found)
+            return self._reply(permit, told)
         if settled.halted is not None:
             self._stopping.reached_ceiling(settled.halted)
         self._meter.call(case.call.tool.upstream, str(ended.code or ended.outcome))
         _log.info("call ended", extra=self._context(permit, outcome=ended.outcome, code=str(ended.code or "")))
         return self._reply(permit, ended)
+
+    async def settle_pending(self) -> None:
+        """Record outcomes that could not be recorded when they came: first what was told, then what was found.
+
+        Raises:
+            StoreUnavailable: they cannot be recorded yet.
+        """
+        for call_id, commands in list(self._unsettled.items()):
+            try:
+                for command in commands:
+                    await self._store.settle(command)
+            except StoreUnavailable:
+                raise
+            except InterlockError:
+                _log.exception("outcome not recorded", extra={"call": call_id})
+            self._unsettled.pop(call_id, None)
 
     def _command(self, call_id: str, ended: _Ended) -> Settle:
         detail: JsonObject = {}

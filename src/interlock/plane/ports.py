@@ -19,6 +19,7 @@ from interlock.plane.commands import (
     Halt,
     Halted,
     Hold,
+    Lapsed,
     OpenRun,
     PlaceHold,
     Refusals,
@@ -113,8 +114,8 @@ class Store(Protocol):
 
     async def expire_due(self) -> Upkeep: ...
 
-    async def recover(self, executor: str) -> tuple[str, ...]:
-        """End every permit of another executor as unknown, at start; return their calls."""
+    async def recover(self, executor: str) -> Lapsed:
+        """End every permit of another executor as unknown, at start."""
         ...
 
 

@@ -54,7 +54,10 @@ class Stopping:
             cancelled = self._cancel(scope, target, f"halted by {by}")
             extra = {"scope": scope, "target": target, "by": by, "cancelled": cancelled}
             _log.error("halted, and not recorded yet", extra=extra)
-            message = "It is halted and what was in flight is cancelled, but this is not recorded yet."
+            message = (
+                "It is halted and what was in flight is cancelled, but this is not recorded yet and ends with this"
+                " process: after a restart, halt again."
+            )
             raise StoreUnavailable(f"{message} {error.message}", remedy=error.remedy) from None
         else:
             self._raise_flag(scope, target)

@@ -17,6 +17,7 @@ from interlock.plane.callers import CallError, CallResult, Cancellation
 from interlock.plane.ports import Answer, NoAnswer, NotSent, OnProgress, Progress, SealedCall, Store
 from support import crm
 from support.inprocess import CALLER, DONE, InProcess, answer, in_process
+from unit.plane.test_story import Failing
 
 UPDATE: Final[JsonObject] = {"order_ids": ["1", "2"], "status": "refunded"}
 RECORDS = "records:crm/update_order_status"
@@ -103,6 +104,31 @@ async def test_an_outcome_that_cannot_be_recorded_is_not_told(tmp_path: Path) ->
         refused = await plane.refused("update_order_status", UPDATE)
     assert refused.code == Code.OUTCOME_UNKNOWN
     assert "done" not in refused.message
+
+
+async def test_an_outcome_that_could_not_be_recorded_is_as_soon_as_it_can_and_its_repeat_is_held(
+    tmp_path: Path,
+) -> None:
+    stores: list[Failing] = []
+
+    def wrap(store: Store) -> Any:
+        stores.append(Failing(store, "settle", StoreUnavailable("the disk is full")))
+        return stores[0]
+
+    with in_process(tmp_path, store=wrap) as plane:
+        await plane.policy.start("uid:7")
+        lost = await plane.refused("update_order_status", UPDATE)
+        assert lost.code == Code.OUTCOME_UNKNOWN
+        refused = await plane.refused("update_order_status", UPDATE)
+        assert refused.code == Code.UNAVAILABLE
+        stores[0].command = "none"
+        held = await plane.refused("update_order_status", UPDATE)
+        assert held.code == Code.APPROVAL_PENDING
+        assert len(plane.upstreams.executed) == 1
+        assert plane.world.state(str(lost.call_id)) == "unknown"
+        assert plane.world.call(str(lost.call_id))["finding"] == "ran"
+        assert json.loads(plane.opened(str(lost.call_id), "output")) == DONE
+        assert _spent(plane) == {"spent": 2, "reserved": 0}
 
 
 async def test_giving_up_in_flight_is_unknown_and_a_late_answer_resolves_it(plane: InProcess) -> None:

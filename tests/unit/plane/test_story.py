@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import pytest
 
 from interlock.core.canonical import JsonObject
-from interlock.core.errors import Code, SecretUnavailable, StoreUnavailable
+from interlock.core.errors import Code, Conflict, SecretUnavailable, StoreUnavailable
 from interlock.plane.callers import CallError, CallResult, Cancellation
 from interlock.plane.commands import Verdict
 from interlock.plane.ports import Answer, OnProgress, SealedCall, Store
@@ -229,6 +229,20 @@ async def test_people_are_told_once_of_a_call_that_waits_and_not_what_is_in_it(p
     assert (target, event["event"], event["approval"]) == ("approvers", "approval_pending", held.approval_id)
     assert (event["agent"], event["tool"], event["run"]) == (crm.AGENT, "send_customer_email", plane.run().id)
     assert "hunter2" not in str(event)
+
+
+async def test_an_approval_of_a_call_whose_rules_changed_is_refused(tmp_path: Path) -> None:
+    files = crm.files()
+    with in_process(tmp_path, files=lambda: dict(files)) as plane:
+        await plane.policy.start("uid:7")
+        hold = (await plane.refused("send_customer_email", {"to": ["a@b.c"]})).approval_id
+        assert hold is not None
+        changed = crm.AGENT_FILE.replace("requires_approval: true", "constraints: {max_calls_per_run: 3}")
+        files.update(crm.files(changed))
+        await plane.policy.activate("uid:7", "another rule")
+        with pytest.raises(Conflict, match="rules for this call changed"):
+            await plane.approvals.decide(hold, approve=True, by="uid:7", reason="")
+        assert (await plane.approvals.decide(hold, approve=False, by="uid:7", reason=""))["state"] == "denied"
 
 
 # Activation -----------------------------------------------------------------------------------------

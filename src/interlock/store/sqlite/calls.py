@@ -18,6 +18,7 @@ from interlock.plane.commands import (
     DecidedAgain,
     Finding,
     Fresh,
+    Lapsed,
     Refuse,
     Refused,
     Run,
@@ -102,7 +103,7 @@ def _decide_again(tx: Transaction, command: Admit, run: Run) -> Fresh | DecidedA
     record, decision = command.record, command.decision
     if command.redeems is None and not command.idempotent:
         unknown = tx.row(
-            "SELECT 1 FROM call WHERE run = ? AND digest = ? AND state = 'unknown' AND finding IS NULL",
+            "SELECT 1 FROM call WHERE run = ? AND digest = ? AND state = 'unknown' AND finding IS NOT 'did_not_run'",
             record.run,
             record.digest,
         )
@@ -268,13 +269,13 @@ def find_out(tx: Transaction, command: Finding) -> None:
     )
 
 
-def expire_leases(tx: Transaction, *, foreign_to: str | None = None) -> tuple[str, ...]:
+def expire_leases(tx: Transaction, *, foreign_to: str | None = None) -> Lapsed:
     """Permits whose lease is over, or whose executor is gone, end as unknown."""
     if foreign_to is not None:
         rows = tx.rows("SELECT id FROM call WHERE state = 'permitted' AND executor IS NOT ?", foreign_to)
     else:
         rows = tx.rows("SELECT id FROM call WHERE state = 'permitted' AND lease_until <= ?", tx.now_us)
     why = "the plane restarted" if foreign_to is not None else "its lease ran out"
-    for (call,) in rows:
-        settle(tx, Settle(call, "unknown", Code.OUTCOME_UNKNOWN, detail={"why": why}))
-    return tuple(call for (call,) in rows)
+    settled = [settle(tx, Settle(call, "unknown", Code.OUTCOME_UNKNOWN, detail={"why": why})) for (call,) in rows]
+    halted = tuple(one.halted for one in settled if one.halted is not None)
+    return Lapsed(tuple(call for (call,) in rows), halted)

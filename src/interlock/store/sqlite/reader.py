@@ -64,7 +64,8 @@ class SqliteReader:
     def repeats_unknown(self, run: str, digest: str) -> bool:
         return (
             self._row(
-                "SELECT 1 FROM call WHERE run = ? AND digest = ? AND state = 'unknown' AND finding IS NULL",
+                "SELECT 1 FROM call WHERE run = ? AND digest = ? AND state = 'unknown'"
+                " AND finding IS NOT 'did_not_run'",
                 run,
                 digest,
             )

@@ -15,6 +15,7 @@ from interlock.plane.commands import (
     Halt,
     Halted,
     Hold,
+    Lapsed,
     OpenRun,
     PlaceHold,
     Refusals,
@@ -87,10 +88,10 @@ class SqliteStore:
     async def expire_due(self) -> Upkeep:
         return await self._writer.submit(upkeep.expire_due)
 
-    async def recover(self, executor: str) -> tuple[str, ...]:
+    async def recover(self, executor: str) -> Lapsed:
         return await self._writer.submit(lambda tx: _recover(tx, executor))
 
 
-def _recover(tx: Transaction, executor: str) -> tuple[str, ...]:
+def _recover(tx: Transaction, executor: str) -> Lapsed:
     append(tx, LeafKind.STARTED, {"executor": executor})
     return calls.expire_leases(tx, foreign_to=executor)

@@ -121,7 +121,7 @@ def expire_due(tx: Transaction) -> Upkeep:
     )
     for hold in escalated:
         tx.run("UPDATE hold SET escalated = 1 WHERE id = ?", hold.id)
-    unknown = expire_leases(tx)
+    lapsed = expire_leases(tx)
     oldest = tx.now_us - MAX_RUN_LIFE_US
     # A halted implicit run stands between its agent and a fresh run: a day does not lift its halt.
     over = "state <> 'ended' AND (state = 'open' OR implicit = 0) AND opened_at <= ?"
@@ -130,7 +130,7 @@ def expire_due(tx: Transaction) -> Upkeep:
         end_run(tx, run, "24 hours")
     of_ended = "EXISTS (SELECT 1 FROM run WHERE id = h.run AND (state = 'ended' OR opened_at <= ?))"
     closed += _close_holds(tx, of_ended, oldest, "void", "the run ended")
-    return Upkeep(tuple(closed), tuple(escalated), unknown, ended)
+    return Upkeep(tuple(closed), tuple(escalated), lapsed.calls, ended, lapsed.halted)
 
 
 def _close_holds(tx: Transaction, where: str, until_us: int, state: HoldState, why: str) -> list[Hold]:

@@ -1,9 +1,10 @@
 """An MCP server over HTTP that misbehaves on request, in the test's own process; standard library only.
 
 Each tool is named after what it does to the plane. `reached` has every tools/call that really arrived, in
-order, `strays` every request to a path that is not the endpoint. What never ends by itself ends when
-the server is closed. `mood` makes the handshake or the list go wrong instead of a call; `offered` is what
-it lists beside its own tools, or instead of those of the same name.
+order, `methods` the method of every message, `strays` every request to a path that is not the endpoint. What
+never ends by itself ends when the server is closed. `mood` makes the handshake or the list go wrong instead of a
+call; `offered` is what it lists beside its own tools, or instead of those of the same name; such a tool of
+another name answers as `echo` does.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Reached:
     tool: str
     arguments: dict[str, Any]
     headers: dict[str, str]
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass
@@ -101,6 +103,7 @@ class OddHttp:
     offered: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     reached: list[Reached] = field(default_factory=list[Reached])
     strays: list[str] = field(default_factory=list[str])
+    methods: list[str] = field(default_factory=list[str])
     replies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     sessions: set[str] = field(default_factory=set[str])
     initialized: int = 0
@@ -182,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.odd.replies.append(message)
             self.answer(202, b"")
             return
+        self.odd.methods.append(method)
         session = self.headers.get("Mcp-Session-Id")
         if self.odd.era == "legacy" and method != "initialize" and session not in self.odd.sessions:
             self.answer(404 if session else 400, b"no session", "text/plain")
@@ -239,8 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
     def call(self, number: Any, params: dict[str, Any]) -> None:
         name, arguments = params["name"], params.get("arguments") or {}
         headers = {key.lower(): value for key, value in self.headers.items()}
-        self.odd.reached.append(Reached(name, arguments, headers))
-        if name in ("echo", "mirrored", "backtracking"):
+        self.odd.reached.append(Reached(name, arguments, headers, params.get("_meta") or {}))
+        if name in ("echo", "mirrored", "backtracking") or name not in NAMES:
             self.reply(number, _result({"echo": arguments}))
         elif name == "misfit":
             self.reply(number, _result({"echo": ["of", "another", "type"], "salary": 90_000}))

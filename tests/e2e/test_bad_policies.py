@@ -15,7 +15,7 @@ import pytest
 
 from support import odd
 from support.odd_http_upstream import AGENT, http_settings, odd_http, write_http_policies
-from support.plane import PlaneDied, PlaneProcess, eventually, running
+from support.plane import PlaneDied, PlaneProcess, crm_policies, crm_settings, eventually, running
 from support.scene import Scene, http_scene
 
 AGENT_FILE, TOOLS_FILE, RAIL_FILE = "agents/odd.yaml", "tools/odd.yaml", "guardrails/rail.cedar"
@@ -329,3 +329,12 @@ def test_a_call_in_flight_ends_under_the_bundle_that_permitted_it(tmp_path: Path
         assert len(odd.reached(tmp_path, "slow")) == 1
         states = [call["state"] for call in plane.api("GET", "/v1/calls?tool=slow")["calls"]]
         assert states == ["denied", "succeeded"]
+
+
+def test_a_link_that_leads_nowhere_does_not_end_a_plane_that_watches_its_files(tmp_path: Path) -> None:
+    settings = crm_settings(tmp_path / "crm.db", policies=str(crm_policies(tmp_path)))
+    with running(tmp_path, settings, "--dev") as plane:
+        loop = tmp_path / "policies" / "agents" / "loop.yaml"
+        loop.symlink_to(loop.name)
+        eventually(lambda: "loop.yaml" in plane.log, "the finding")
+        assert "error" not in plane.call(plane.token(), "read_customer_record", {"customer_id": "C-0042"})

@@ -162,6 +162,8 @@ def test_a_run_is_ended_and_a_call_that_is_known_has_nothing_to_find_out(plane: 
     ).json
     assert opened["run"] in plane.command("runs", "end", opened["run"]).stdout
     assert plane.api("GET", f"/v1/runs/{opened['run']}")["state"] == "ended"
+    late = plane.command("token", "--agent", "support-agent-v2", "--run", opened["run"], check=False)
+    assert (late.returncode, late.stdout) == (1, "")
     refused = plane.command("calls", "resolve", _ids(plane)["CALL"], "--ran", "--note", "looked", check=False)
     assert refused.returncode == 1
 
@@ -233,6 +235,7 @@ def test_doctor_finds_secrets_that_no_call_ever_gets(tmp_path: Path) -> None:
         (("no-such-command",), 2, "No such command"),
         (("token",), 2, "Name one --agent"),
         (("token", "--agent", "a", "--ttl", "901"), 2, "1<=x<=900"),
+        (("policy", "explain", "a", "t", "-a", '{"v": 1, "v": 2}'), 2, "no JSON with one exact meaning"),
         (("config", "check"), 3, "There is no settings file"),
         (("--socket", "none.sock", "halt", "all"), 4, "No plane answers"),
         (("--socket", "garbage.sock", "status"), 4, "No plane answers"),

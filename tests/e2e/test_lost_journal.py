@@ -35,8 +35,9 @@ def test_a_plane_whose_journal_is_removed_executes_nothing_more(tmp_path: Path, 
         refused = plane.operate("POST", "/v1/halts", {"scope": "all"})
         assert refused.status == 503
         assert "Do not restart yet" in refused.json["remedy"]
+        assert plane.stop() == 1, "a halt that was never recorded ends with the process, which says so"
     finally:
-        plane.kill()
+        plane.close()
 
 
 def test_without_the_journal_of_its_keys_a_plane_does_not_begin_anew(tmp_path: Path) -> None:

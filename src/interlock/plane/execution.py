@@ -94,6 +94,7 @@ class Execution:
         self._given_up: OrderedDict[str, _Screening] = OrderedDict()
         self._late: set[asyncio.Task[None]] = set()
         self._unsettled: dict[str, tuple[Settle, Settle]] = {}
+        self._settling = asyncio.Lock()
 
     async def use(self, permit: Permit) -> Reply:
         """Execute once, record how it ended, and only then answer."""
@@ -205,15 +206,32 @@ class Execution:
         Raises:
             StoreUnavailable: they cannot be recorded yet.
         """
-        for call_id, commands in list(self._unsettled.items()):
-            try:
-                for command in commands:
-                    await self._store.settle(command)
-            except StoreUnavailable:
+        if not self._unsettled:
+            return
+        # One at a time, and the others wait: a second resolution would be recorded, and a permit could come first.
+        async with self._settling:
+            for call_id, commands in list(self._unsettled.items()):
+                try:
+                    for command in commands:
+                        await self._settle_late(command)
+                except InterlockError:
+                    if self._store.problem is not None:
+                        raise
+                    # The journal is sound and refuses this alone, which must not stand in the way of all others:
+                    # the call's lease ends it as unknown.
+                    _log.exception("outcome not recorded", extra={"call": call_id})
+                self._unsettled.pop(call_id, None)
+
+    async def _settle_late(self, command: Settle) -> None:
+        """Settle, a second time where the store failed and came back in the meantime. Raises InterlockError."""
+        try:
+            settled = await self._store.settle(command)
+        except StoreUnavailable:
+            if self._store.problem is not None:
                 raise
-            except InterlockError:
-                _log.exception("outcome not recorded", extra={"call": call_id})
-            self._unsettled.pop(call_id, None)
+            settled = await self._store.settle(command)
+        if settled.halted is not None:
+            self._stopping.reached_ceiling(settled.halted)
 
     def _command(self, call_id: str, ended: _Ended) -> Settle:
         detail: JsonObject = {}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -109,19 +109,15 @@ async def test_an_outcome_that_cannot_be_recorded_is_not_told(tmp_path: Path) ->
 async def test_an_outcome_that_could_not_be_recorded_is_as_soon_as_it_can_and_its_repeat_is_held(
     tmp_path: Path,
 ) -> None:
-    stores: list[Failing] = []
-
-    def wrap(store: Store) -> Any:
-        stores.append(Failing(store, "settle", StoreUnavailable("the disk is full")))
-        return stores[0]
-
-    with in_process(tmp_path, store=wrap) as plane:
+    with in_process(
+        tmp_path, store=lambda store: Failing(store, "settle", StoreUnavailable("the disk is full"))
+    ) as plane:
         await plane.policy.start("uid:7")
         lost = await plane.refused("update_order_status", UPDATE)
         assert lost.code == Code.OUTCOME_UNKNOWN
         refused = await plane.refused("update_order_status", UPDATE)
         assert refused.code == Code.UNAVAILABLE
-        stores[0].command = "none"
+        cast(Failing, plane.store).command = "none"
         held = await plane.refused("update_order_status", UPDATE)
         assert held.code == Code.APPROVAL_PENDING
         assert len(plane.upstreams.executed) == 1
@@ -129,6 +125,37 @@ async def test_an_outcome_that_could_not_be_recorded_is_as_soon_as_it_can_and_it
         assert plane.world.call(str(lost.call_id))["finding"] == "ran"
         assert json.loads(plane.opened(str(lost.call_id), "output")) == DONE
         assert _spent(plane) == {"spent": 2, "reserved": 0}
+
+
+async def test_outcomes_that_come_late_are_recorded_once_however_many_ask_for_it(tmp_path: Path) -> None:
+    with in_process(tmp_path, store=lambda store: Failing(store, "settle", StoreUnavailable("full"))) as plane:
+        await plane.policy.start("uid:7")
+        lost = await plane.refused("update_order_status", UPDATE)
+        cast(Failing, plane.store).command = "none"
+        await asyncio.gather(*(plane.execution.settle_pending() for _ in range(5)))
+        assert [leaf["call"] for leaf in plane.world.leaves("outcome")] == [lost.call_id]
+        assert [leaf["call"] for leaf in plane.world.leaves("resolution")] == [lost.call_id]
+
+
+async def test_one_outcome_that_is_refused_alone_stands_in_nobody_s_way(tmp_path: Path) -> None:
+    with in_process(tmp_path, store=lambda store: Failing(store, "settle", StoreUnavailable("refused"))) as plane:
+        await plane.policy.start("uid:7")
+        cast(Failing, plane.store).lasting = False
+        await plane.refused("update_order_status", UPDATE)
+        await plane.execution.settle_pending()
+        cast(Failing, plane.store).command = "none"
+        await plane.result("update_order_status", {**UPDATE, "order_ids": ["3"]})
+
+
+async def test_a_halt_that_a_late_outcome_brings_is_told(tmp_path: Path) -> None:
+    with in_process(tmp_path, store=lambda store: Failing(store, "settle", StoreUnavailable("full"))) as plane:
+        await plane.policy.start("uid:7")
+        await plane.refused("update_order_status", UPDATE)
+        plane.clock.advance(121)
+        cast(Failing, plane.store).command = "none"
+        await plane.execution.settle_pending()
+        assert plane.run().state == "halted"
+        assert [event["event"] for _, event in plane.notifier.sent] == ["run_halted"]
 
 
 async def test_giving_up_in_flight_is_unknown_and_a_late_answer_resolves_it(plane: InProcess) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 from interlock.core.canonical import JsonObject
 from interlock.core.errors import Code, StoreUnavailable
 from interlock.plane.callers import CallError
-from interlock.plane.ports import Store
 from support import crm
 from support.inprocess import CALLER, DONE, InProcess, in_process
 from unit.plane.test_story import Failing
@@ -46,13 +45,9 @@ async def test_a_halt_cancels_what_is_in_flight_and_refuses_what_comes(plane: In
 async def test_a_halt_that_cannot_be_recorded_stops_all_the_same_and_is_recorded_later(
     tmp_path: Path, scope: Any
 ) -> None:
-    failing: list[Failing] = []
-
-    def wrap(store: Store) -> Any:
-        failing.append(Failing(store, "halt", StoreUnavailable("the disk is full")))
-        return failing[0]
-
-    with in_process(tmp_path, store=wrap) as plane:
+    with in_process(
+        tmp_path, store=lambda store: Failing(store, "halt", StoreUnavailable("the disk is full"))
+    ) as plane:
         await plane.policy.start("uid:7")
         plane.upstreams.hangs()
         flying = plane.flying("update_order_status", UPDATE)
@@ -68,7 +63,7 @@ async def test_a_halt_that_cannot_be_recorded_stops_all_the_same_and_is_recorded
         assert (await plane.refused("update_order_status", {**UPDATE, "order_ids": ["2"]})).code == Code.RUN_HALTED
         assert len(plane.upstreams.executed) == 1
 
-        failing[0].command = "none"
+        cast(Failing, plane.store).command = "none"
         await plane.stopping.record_pending()
         await plane.stopping.record_pending()
         [leaf] = plane.world.leaves("halt")
@@ -77,13 +72,9 @@ async def test_a_halt_that_cannot_be_recorded_stops_all_the_same_and_is_recorded
 
 
 async def test_a_halt_that_is_not_recorded_yet_is_lifted_only_by_a_resume_that_is(tmp_path: Path) -> None:
-    failing: list[Failing] = []
-
-    def wrap(store: Store) -> Any:
-        failing.append(Failing(store, "halt", StoreUnavailable("the disk is full")))
-        return failing[0]
-
-    with in_process(tmp_path, store=wrap) as plane:
+    with in_process(
+        tmp_path, store=lambda store: Failing(store, "halt", StoreUnavailable("the disk is full"))
+    ) as plane:
         await plane.policy.start("uid:7")
         with pytest.raises(StoreUnavailable):
             await plane.stopping.halt("all", "all", "uid:7", "enough")
@@ -93,7 +84,7 @@ async def test_a_halt_that_is_not_recorded_yet_is_lifted_only_by_a_resume_that_i
         [shown] = plane.stopping.unrecorded()
         assert (shown["scope"], shown["recorded"]) == ("all", False)
 
-        failing[0].command = "none"
+        cast(Failing, plane.store).command = "none"
         await plane.stopping.resume("all", "all", "uid:8", "go on")
         assert [leaf["by"] for leaf in (*plane.world.leaves("halt"), *plane.world.leaves("resume"))] == [
             "uid:7",

@@ -25,6 +25,12 @@ class Failing:
 
     def __init__(self, store: Store, command: str, error: Exception) -> None:
         self._store, self.command, self._error = store, command, error
+        self.lasting = True
+        """Whether the store says that it cannot record anything at all."""
+
+    @property
+    def problem(self) -> Exception | None:
+        return self._error if self.lasting and self.command != "none" else None
 
     def __getattr__(self, name: str) -> Any:
         if name != self.command:
